@@ -167,6 +167,7 @@ struct scope {
     uint64_t shown_us;         /* when a held decision was last shown whole */
     uint32_t members_noted;    /* of its sources: show_members has seen it */
     uint64_t pause_until_us;   /* a receiver refused a further connection: none is opened before */
+    uint64_t out_ms; /* when its head last waited for the receiver (router_scope_outage); 0: not yet */
 };
 
 struct lane {
@@ -406,6 +407,8 @@ void owner_lanes_free(struct owner *o);
 void owner_lanes_reconfigure(struct owner *o);
 /* The scope may be able to start something: looks at the end of this turn. */
 void scope_wake(struct scope *s);
+/* What is held there waits for the receiver, not for room in this pool. */
+bool scope_is_out(const struct scope *s);
 void flow_enter_ring(struct flow *f);
 /* It has room for one more: loads again if it waits for that. */
 void flow_room_freed(struct flow *f);
@@ -559,8 +562,9 @@ void reroute(struct sub *s, const char *pool, const char *provider, const char *
 /* The tenant's next pool, or its pool's fallback, that has an enabled source and that it has not been in
  * since its last attempt; NULL. */
 const char *reroute_next_pool(const struct sub *s);
-/* When it has been held long enough for another pool: delivery.overflow, or many times that when it has been
- * in all of them or waits for the receiver, which no pool can help; 0: there is none. */
+/* When it has been held long enough for another pool: delivery.overflow, not counting what it waited for the
+ * receiver, which no pool can help; many times that while it does so or when it has been in all of them;
+ * 0: there is none. */
 uint64_t reroute_due_ms(const struct sub *s);
 /* When to ask that again at the latest; 0 likewise. */
 uint64_t reroute_look_ms(const struct sub *s);

@@ -473,6 +473,7 @@ static void run_ring(struct scope *s)
         aside_rest(f);
         if (!moved_on) {
             s->blocked = true;
+            s->out_ms = scope_is_out(s) ? clock_wall_ms() : s->out_ms;
             flow_shed(f);
             return;
         }

@@ -129,6 +129,13 @@ void scope_wake(struct scope *s)
 
 /* ---- flows ---- */
 
+bool scope_is_out(const struct scope *s)
+{
+    const struct owner *o = s->lane->owner;
+    return s->limits &&
+           router_scope_outage(o->router, s->limits, s->cause, loop_now_us(o->delivery->shard->loop));
+}
+
 enum router_verdict flow_verdict(const struct flow *f)
 {
     return f->paused ? ROUTER_TENANT : f->scope->cause;

@@ -68,23 +68,21 @@ const char *reroute_next_pool(const struct sub *s)
     return fallback >= 0 && pool_to_try(s, fallback) ? router->pools[fallback].name : NULL;
 }
 
-/* Not for room in this pool: the receiver is out, or has trouble with everybody. */
-static bool waits_for_receiver(const struct sub *s)
+/* NULL: nothing waits there. */
+static const struct scope *scope_of(const struct sub *s)
 {
-    const struct owner *o = s->owner;
-    const struct scope *scope =
-        s->flow ? s->flow->scope : map_get(&s->lane->scopes, span_str(s->scope_text ? s->scope_text : ""));
-    return scope && scope->limits &&
-           router_scope_outage(o->router, scope->limits, scope->cause, loop_now_us(o->delivery->shard->loop));
+    return s->flow ? s->flow->scope : map_get(&s->lane->scopes, span_str(s->scope_text ? s->scope_text : ""));
 }
 
 uint64_t reroute_due_ms(const struct sub *s)
 {
     uint64_t after = s->owner->settings->delivery.overflow_ms;
+    const struct scope *scope = scope_of(s);
     if (!after || (!s->n_pools_tried && !reroute_next_pool(s)))
         return 0;
-    bool goes = reroute_next_pool(s) && !waits_for_receiver(s);
-    return s->held_since_ms + (goes ? after : after * ROUND_OVERFLOWS);
+    if (!reroute_next_pool(s) || (scope && scope_is_out(scope)))
+        return s->held_since_ms + after * ROUND_OVERFLOWS;
+    return (scope && scope->out_ms > s->held_since_ms ? scope->out_ms : s->held_since_ms) + after;
 }
 
 uint64_t reroute_look_ms(const struct sub *s)

@@ -110,6 +110,12 @@ static void wake_at(struct side *s, struct lane *l, uint64_t at_ms)
                  (struct moment){.at_ms = at_ms, .kind = MOMENT_WAKE, .a = (uint32_t)(l - s->lanes)});
 }
 
+static bool is_out(const struct side *s, const struct lane *l)
+{
+    return router_scope_outage(router_virtual_state(s->router), l->scope, l->cause,
+                               router_virtual_us(s->now_ms));
+}
+
 /* When it goes to another pool: 0 for never. */
 static uint64_t overflow_at(struct side *s, const struct lane *l, uint32_t message, uint32_t *bit)
 {
@@ -120,9 +126,8 @@ static uint64_t overflow_at(struct side *s, const struct lane *l, uint32_t messa
     if (!after || alone)
         return 0;
     bool goes = side_next_pool(s, message, bit) >= 0;
-    if (goes && !router_scope_outage(router_virtual_state(s->router), l->scope, l->cause,
-                                     router_virtual_us(s->now_ms)))
-        return p->ready_ms + after;
+    if (goes && !is_out(s, l))
+        return (l->out_ms > p->ready_ms ? l->out_ms : p->ready_ms) + after;
     return goes || p->left ? p->ready_ms + after * ROUND_OVERFLOWS : 0;
 }
 
@@ -174,6 +179,7 @@ static void hold(struct side *s, struct lane *l, const struct virtual_choice *c)
 {
     bool others = c->cause == ROUTER_TOTAL_CONNECTIONS || c->cause == ROUTER_TOTAL_RATE;
     l->cause = c->cause;
+    l->out_ms = is_out(s, l) ? s->now_ms : l->out_ms;
     if (c->until_ms > s->now_ms) {
         l->held_until_ms = (uint32_t)c->until_ms;
         wake_at(s, l, c->until_ms);

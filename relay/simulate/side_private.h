@@ -28,6 +28,7 @@ struct lane {
     struct queue *queues;
     uint32_t n_queues, cap_queues, turn, waiting, in_flight;
     uint32_t held_until_ms, wake_at_ms; /* wake: of the moment that is on its way, 0 for none */
+    uint32_t out_ms;                    /* when it was last held for the receiver */
     uint32_t next_free;
     enum router_verdict cause;
     int pool, provider;
