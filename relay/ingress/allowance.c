@@ -348,11 +348,16 @@ void allowance_forget(struct allowance_waiter *w)
 void allowance_return(struct allowance *a, const struct settings_tenant *conf, uint64_t wall_ms)
 {
     struct tenant *t = map_get(&a->tenants, span_str(conf->name));
-    for (int i = 0; t && i < CLAIMS_WINDOWS; i++) {
+    if (!t)
+        return;
+    for (int i = 0; i < CLAIMS_WINDOWS; i++) {
         struct window *w = &t->windows[i];
         if (w->claim.number == wall_ms / claims_length_ms[i] && w->used)
             w->used--;
+        if (spare(w) > 2 * ahead(a, w, i))
+            drop_spare(t, i);
     }
+    correct(t);
 }
 
 /* ---- giving back --------------------------------------------------------------------------------- */

@@ -51,7 +51,9 @@ struct allowance_waiter {
 void allowance_take(struct allowance *a, const struct settings_tenant *t, struct allowance_waiter *w);
 /* It will not be answered any more. Harmless when it does not wait. */
 void allowance_forget(struct allowance_waiter *w);
-/* The message that was counted at wall_ms came to nothing. A window that has passed since is left alone. */
+/* The message that was counted at wall_ms came to nothing. A window that has passed since is left alone. What
+ * is unused then beyond what is claimed ahead is given back at once: of a small limit others may need it now.
+ */
 void allowance_return(struct allowance *a, const struct settings_tenant *t, uint64_t wall_ms);
 
 /* Once a second: gives back what others may need, 200 tenants in turn; now and then erases what is old (with

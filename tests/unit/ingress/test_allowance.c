@@ -202,6 +202,19 @@ static void test_small_limits_are_exact(void **state)
 }
 
 /* A new life of a node gets nothing that the old one has claimed. */
+/* Another shard need not wait until it is seen to be unused. */
+static void test_what_comes_back_is_everybodys(void **state)
+{
+    struct world *w = *state;
+    w->tenant.limits.per_day = 2;
+    for (int i = 0; i < 3; i++) {
+        assert_true(take(w, 0));
+        allowance_return(w->nodes[0].allowance, &w->tenant, now_ms);
+    }
+    assert_int_equal(take_all(w, 1), 2);
+    assert_false(take(w, 0));
+}
+
 static void test_restarts(void **state)
 {
     struct world *w = *state;
@@ -402,6 +415,7 @@ int main(void)
         TEST(test_no_limit),
         TEST(test_two_nodes_share),
         TEST(test_small_limits_are_exact),
+        TEST(test_what_comes_back_is_everybodys),
         TEST(test_restarts),
         TEST(test_stopping_gives_back),
         TEST(test_giving_back_by_turns),
