@@ -494,6 +494,11 @@ void partition_lost(struct partition *p)
     buf_clear(&p->taken);
     p->taken_from = p->taken_to;
     p->dirty = false;
+    if (!p->flight_waits)
+        return;
+    log_batch_free(p->flight); /* refused, and under an epoch that is over */
+    p->flight = NULL;
+    p->flight_waits = false;
 }
 
 bool partition_in_flight(const struct partition *p)

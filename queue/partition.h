@@ -114,6 +114,8 @@ void partition_close(struct partition *p);
  * state the truth whoever writes them.
  */
 void partition_lost(struct partition *p);
+/* After partition_lost, now and then: tells again what the log has refused. */
+void partition_tell_again(struct partition *p);
 /* After partition_lost: tells the owners that come that no connection opened under this epoch is left. */
 void partition_closed(struct partition *p);
 /* Whether the owner of that epoch had told so by the start. */
@@ -121,7 +123,7 @@ bool partition_closed_by(const struct partition *p, uint64_t epoch);
 /* The value of a batch of events that tells so of an epoch; out is at least PARTITION_CLOSED_MOST. */
 enum { PARTITION_CLOSED_MOST = 16 };
 struct span partition_closed_value(uint64_t epoch, char out[PARTITION_CLOSED_MOST]);
-/* A batch of it is on its way. */
+/* A batch of it is on its way, or a record that is carried forward or copied. */
 bool partition_in_flight(const struct partition *p);
 
 uint32_t partition_number(const struct partition *p);

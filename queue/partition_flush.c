@@ -204,12 +204,31 @@ static void done(void *arg, struct log_batch *b, int status);
 static void late_done(void *arg, struct log_batch *b, int status)
 {
     struct partition *p = arg;
-    (void)b;
-    p->flight = NULL;
-    if (status != RM_OK && !p->closed)
-        p->events->trouble(p->events->arg, status, "a late delivery could not be told to the new owner");
-    if (p->dirty && !p->closed)
-        p->events->want_flush(p->events->arg);
+    if (p->closed)
+        return;
+    if (status == RM_OK) {
+        p->failing_since_us = 0;
+        p->flight = NULL;
+        if (p->dirty)
+            p->events->want_flush(p->events->arg);
+        return;
+    }
+    if (!p->failing_since_us) {
+        p->failing_since_us = clock_boot_us();
+        p->events->trouble(p->events->arg, status,
+                           "deliveries cannot be told to the new owner; they are kept and told again");
+    }
+    log_batch_keep(b);
+    p->flight_waits = true;
+}
+
+void partition_tell_again(struct partition *p)
+{
+    ENSURE(p->lost);
+    if (!p->flight_waits)
+        return;
+    p->flight_waits = false;
+    log_submit(p->client, p->flight, late_done, p);
 }
 
 /* Answers that came after the partition had gone: without rows and position, which are the new owner's. */
@@ -290,8 +309,10 @@ static void done(void *arg, struct log_batch *b, int status)
         flushed(p, b);
         return;
     }
-    if (status == RM_ECLOSED) { /* the partition is being given up; of this nothing more is written */
+    if (status == RM_ECLOSED || p->lost) { /* given up or lost; of this nothing more is written */
         p->flight = NULL;
+        if (p->lost && p->dirty)
+            p->events->want_flush(p->events->arg);
         return;
     }
     if (!p->failing_since_us) {

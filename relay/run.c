@@ -354,11 +354,13 @@ static void stop_parts(struct relay *r)
         loop_stop(node->shards[i].loop);
     for (int i = 0; i < node->n_shards; i++)
         loop_join(node->shards[i].loop);
+    bool told = true;
     for (int i = 0; i < node->n_shards; i++) {
         struct shard *s = &node->shards[i];
         log_client_flush(s->log);
         ingress_free(s->ingress);
         egress_free(s->egress);
+        told = told && (!s->delivery || delivery_told(s->delivery));
         delivery_free(s->delivery);
         log_client_flush(s->log);
         dests_free(s->dests);
@@ -368,7 +370,8 @@ static void stop_parts(struct relay *r)
     log_leave(node->log);
     if (log_gave_up(node->log))
         end_without_brokers(r);
-    owned_forget(node->settings->data);
+    if (told)
+        owned_forget(node->settings->data);
     for (int i = 0; i < node->n_shards; i++) {
         log_client_free(node->shards[i].log);
         loop_free(node->shards[i].loop);

@@ -448,11 +448,9 @@ static bool all_written(struct delivery *d)
     LIST_FOREACH(it, &d->owners)
     {
         struct owner *o = CONTAINER_OF(it, struct owner, node);
-        if (o->lost)
-            continue;
-        if (!o->last_written)
+        if (!o->lost && !o->last_written)
             on_want_flush(o);
-        all = all && o->last_written && !partition_dirty(o->partition);
+        all = all && !o->lost && o->last_written && !partition_dirty(o->partition);
     }
     return all;
 }

@@ -35,6 +35,9 @@ void delivery_lanes_changed(struct delivery *d);
  */
 void delivery_drain(struct delivery *d, uint64_t bound_ms, void (*done)(void *arg), void *arg);
 
+/* After that: every owner that has its partition from here knows that no connection is left. */
+bool delivery_told(const struct delivery *d);
+
 /* Answers an admin query about live state (relay/api/query.h): what admin_start takes as ask. On the loop of
  * q->shard. */
 void delivery_query_posted(struct admin_query *q);

@@ -118,9 +118,12 @@ static void look_at_lease(struct owner *o)
     o->lease_out = out;
 }
 
-/* Its successor may use what these connections took of the limits. */
-static void end(struct owner *o)
+/* Its last word: its successor may use what these connections took of the limits. */
+static void lost_step(struct owner *o)
 {
+    partition_tell_again(o->partition);
+    if (!list_empty(&o->links) || partition_in_flight(o->partition) || partition_dirty(o->partition))
+        return;
     if (o->told_closed) {
         owner_free(o);
         return;
@@ -129,17 +132,25 @@ static void end(struct owner *o)
     partition_closed(o->partition);
 }
 
+bool delivery_told(const struct delivery *d)
+{
+    LIST_FOREACH(it, &d->owners)
+    if (CONTAINER_OF(it, struct owner, node)->lost)
+        return false;
+    return true;
+}
+
 void handover_tick(struct delivery *d)
 {
     uint64_t now = clock_boot_us();
     LIST_FOREACH_SAFE(it, next, &d->owners)
     {
         struct owner *o = CONTAINER_OF(it, struct owner, node);
-        if (o->lost && list_empty(&o->links) && !partition_in_flight(o->partition))
-            end(o);
-        else if (o->losing && !o->lost)
+        if (o->lost)
+            lost_step(o);
+        else if (o->losing)
             losing_step(o, now);
-        else if (!o->lost)
+        else
             look_at_lease(o);
     }
 }

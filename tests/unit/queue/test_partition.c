@@ -1217,6 +1217,35 @@ static void a_lost_owner_tells_that_its_connections_are_closed(void **state)
     assert_int_equal(r->n_told, 1); /* and the message is open again */
 }
 
+/* Though a flush is on its way or refused when it is lost, and the log goes on to refuse for a while. */
+static void a_lost_owner_tells_when_the_log_can_again(void **state)
+{
+    struct rig *r = *state;
+    if (!r->staged)
+        skip();
+    for (int refused = 0; refused < 2; refused++) {
+        uint64_t epoch = partition_epoch(r->p);
+        put_row(r, take(r, 1), 0);
+        memory_log_fail_next(r->log, RM_ETIMEDOUT, 3);
+        partition_flush(r->p);
+        if (refused)
+            turn(r);
+        partition_lost(r->p);
+        partition_closed(r->p);
+        turn(r);
+        assert_true(partition_dirty(r->p));
+        for (int i = 0; i < 3; i++) {
+            partition_flush(r->p);
+            turn(r);
+            partition_tell_again(r->p);
+            turn(r);
+        }
+        assert_false(partition_dirty(r->p));
+        crash(r);
+        assert_true(partition_closed_by(r->p, epoch));
+    }
+}
+
 /* Flush after flush is broken off while a record is carried forward, and the owner dies: at every instant its
  * row points to a record that is there (I1), and at the end the old copy goes (I7). */
 static void carry_broken_off(struct rig *r, int stages, bool silent)
@@ -1409,6 +1438,7 @@ int main(void)
         ALL(the_end_of_what_is_busy_is_remembered),
         ALL(an_owner_past_tells_that_its_connections_are_closed),
         ALL(a_lost_owner_tells_that_its_connections_are_closed),
+        ALL(a_lost_owner_tells_when_the_log_can_again),
         ALL(young_chunks_are_kept_over_crashes),
         ALL(a_lone_chunk_goes),
         ALL(a_start_deletes_nothing_before_it_has_read_all),
