@@ -320,6 +320,21 @@ bool router_open_closed(struct router_state *s, uint64_t epoch)
     return s->lost_due_ms && end_some(s, epoch, router_wall_ms(s, s->latest_us));
 }
 
+bool router_open_bound(struct router_state *s, uint64_t lost_ms)
+{
+    size_t at = 0;
+    struct span key;
+    void *value;
+    uint64_t wall_ms = router_wall_ms(s, s->latest_us), most = wall_ms + lost_ms;
+    while (s->lost_due_ms && map_next(&s->opened, &at, &key, &value)) {
+        struct opened *o = value;
+        for (uint32_t i = 0; i < o->n_lost; i++)
+            if (o->lost[i].until_ms > most)
+                o->lost[i].until_ms = most;
+    }
+    return s->lost_due_ms && end_some(s, 0, wall_ms);
+}
+
 bool router_opened_tick(struct router_state *s, uint64_t wall_ms)
 {
     return s->lost_due_ms && wall_ms >= s->lost_due_ms && end_some(s, 0, wall_ms);

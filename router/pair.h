@@ -78,6 +78,8 @@ uint32_t router_load_open(struct router_state *s, struct span key, const Remuda_
                           uint64_t wall_ms, router_closed_fn closed, void *arg);
 /* The owner of that epoch has closed all that it had. True when something may go now. */
 bool router_open_closed(struct router_state *s, uint64_t epoch);
+/* From now on they count for lost_ms at most, 0: not any more. True likewise. */
+bool router_open_bound(struct router_state *s, uint64_t lost_ms);
 /* Some count for that source and provider, or for all sources of that provider together. */
 bool router_has_lost(const struct router_state *s, const char *source, const char *provider);
 

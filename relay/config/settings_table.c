@@ -420,8 +420,8 @@ static const struct conf_key delivery_keys[] = {
     {"lost_connections", CONF_DURATION, AT(delivery.lost_ms), .initial = "10m", .max = 3600000,
      .help =
          "In a cluster: for so long the connections that a worker may have left open when it was lost count "
-         "against the limits of their sources, unless its node is started again. Shorter than timeouts.dot "
-         "means that limits may be exceeded; 0: they do not count."},
+         "against the limits of their sources, unless its node is started again. A shorter time counts at a "
+         "reload too. Shorter than timeouts.dot means that limits may be exceeded; 0: they do not count."},
     {"idle", CONF_DURATION, AT(delivery.idle_ms), .initial = "60s", .max = 3600000,
      .help = "An unused connection is kept this long, where the provider says nothing else."},
     {"tls", CONF_WORD, AT(delivery.tls), .initial = "opportunistic", .words = tls_words,

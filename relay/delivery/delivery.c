@@ -521,6 +521,7 @@ static void owner_reconfigure(struct owner *o)
     o->settings = settings_ref(o->delivery->shard->settings);
     index_tenants(o);
     router_state_configure(o->router, &o->settings->router);
+    learn_reconfigure(o);
     for (size_t i = 0; i < o->table_cap; i++)
         for (struct sub *s = o->table[i]; s; s = s->hash_next)
             if (s->dest && s->dest->status != DEST_PENDING)

@@ -272,6 +272,12 @@ void learn_closed(struct owner *o, uint64_t epoch)
         wake(o);
 }
 
+void learn_reconfigure(struct owner *o)
+{
+    if (router_open_bound(o->router, o->settings->delivery.lost_ms))
+        wake(o);
+}
+
 void learn_tick(struct owner *o)
 {
     uint64_t wall_ms = clock_wall_ms();

@@ -19,6 +19,8 @@ void learn_outcome(const struct run *r, const struct outcome *out);
 void learn_refusal(const struct link *l, const struct sub *s, const struct outcome_recipient *o);
 /* Days and minutes pass; what waits for a cap goes on; asks for a flush when something is to be written. */
 void learn_tick(struct owner *o);
+/* The configuration has changed: connections of lost owners count for no longer than it says. */
+void learn_reconfigure(struct owner *o);
 /* The owner of that epoch has closed all connections that it had. */
 void learn_closed(struct owner *o, uint64_t epoch);
 /* Into the flush that is about to begin. The last one before a stop gives back what was granted for nothing.

@@ -305,7 +305,7 @@ def stop_without_brokers(relay):
 def test_connections_of_a_lost_owner_count(world, broker, prefix):
     """A source may have three connections to a provider. Its worker is frozen with two: the next one has a third, and all
     three when the first has woken. Then that one is killed with three: the pair waits, and nothing else, until the node
-    is back and tells that they are gone."""
+    is back and tells that they are gone. Killed once more, until an operator says that they do not count."""
     world.host("mx.big.test", dot_delay=4)
     world.domain("big.test", "mx.big.test")
     world.host("mx1")
@@ -360,6 +360,17 @@ def test_connections_of_a_lost_owner_count(world, broker, prefix):
     cluster.start(second)
     wait_for("what was held", lambda: came_late() == held, 40)
     assert most_open()[0] == 3
+    world.host("mx.big.test", dot_delay=60)
+    held, first, second = send("again", 5), second, first
+    wait_for("all three to be open again", lambda: most_open()[1] == 3, 30)
+    nodes[second].kill()
+    world.host("mx.big.test", dot_delay=0)
+    wait_for("the other to own it again", lambda: cluster.shares(first) == {first: 1}, 40)
+    time.sleep(2)
+    assert not came_late()
+    nodes[first].write(delivery={"lost_connections": "0"})
+    nodes[first].process.signal(signal.SIGHUP)
+    wait_for("what was held the second time", lambda: came_late() == held, 30)
 
 
 def test_a_bounce_comes_back_to_a_new_owner(world, broker, prefix):

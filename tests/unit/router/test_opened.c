@@ -91,6 +91,30 @@ static void test_what_a_lost_owner_may_have_counts(void **state)
     pair_rig_free(r);
 }
 
+/* An operator knows that a machine is gone for good. */
+static void test_how_long_they_count_may_be_shortened(void **state)
+{
+    (void)state;
+    struct pair_rig *r = rig_shared((struct router_limits){.connections = LIMIT});
+    assert_int_equal(open_all(r, 0), LIMIT);
+    takeover(r);
+    assert_false(router_open_bound(r->s, LOST_MS));
+    assert_int_equal(open_all(r, 0), 0);
+    assert_false(router_open_bound(r->s, 5000));
+    r->now_us += 4000000;
+    r->wall_ms += 4000;
+    assert_false(router_tick(r->s, r->now_us, r->wall_ms));
+    r->now_us += 2000000;
+    r->wall_ms += 2000;
+    assert_true(router_tick(r->s, r->now_us, r->wall_ms));
+    assert_int_equal(open_all(r, 0), LIMIT);
+    takeover(r);
+    assert_int_equal(open_all(r, 0), 0);
+    assert_true(router_open_bound(r->s, 0));
+    assert_int_equal(open_all(r, 0), LIMIT);
+    pair_rig_free(r);
+}
+
 static void test_an_owner_says_that_all_are_closed(void **state)
 {
     (void)state;
@@ -357,6 +381,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_none_before_it_is_durable),
         cmocka_unit_test(test_what_a_lost_owner_may_have_counts),
+        cmocka_unit_test(test_how_long_they_count_may_be_shortened),
         cmocka_unit_test(test_an_owner_says_that_all_are_closed),
         cmocka_unit_test(test_what_was_closed_before_the_start_is_erased),
         cmocka_unit_test(test_an_unreadable_record_holds),
