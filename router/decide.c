@@ -143,7 +143,7 @@ static bool has_no_slot(const struct view *v, int slot, const struct pace *pace)
 {
     uint32_t open = v->scope->pairs[slot].connections;
     if (!v->limits->total && v->limits->connections &&
-        open + router_opened_lost(v->scope->pairs[slot].opened) >= v->limits->connections)
+        open >= router_opened_most(v->state, v->scope->pairs[slot].opened, v->limits->connections))
         return true;
     return pace && open >= pace_connections(pace);
 }
@@ -389,7 +389,7 @@ static struct view view_of(const struct router_state *s, const struct router_sco
         return v;
     const struct total *t = &s->totals[provider];
     v.total_slots_gone =
-        v.limits->connections && t->connections + router_opened_lost(t->opened) >= v.limits->connections;
+        v.limits->connections && t->connections >= router_opened_most(s, t->opened, v.limits->connections);
     v.total_rate_gone = !router_bucket_has(v.rule, t->full_at, q->now_us, &v.total_until_us);
     return v;
 }

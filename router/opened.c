@@ -163,7 +163,7 @@ void router_open_ask(struct router_state *s, struct router_scope *scope, int sou
     struct opened **place = place_of(s, scope, slot);
     bind(place, opened_get(s, span_str(key)));
     struct opened *o = *place;
-    uint32_t asked = share_of(o->connections, limits_of(s, scope)->connections);
+    uint32_t asked = share_of(o->connections, router_opened_most(s, o, limits_of(s, scope)->connections));
     if (asked <= o->asked)
         return;
     o->asked = asked;

@@ -195,6 +195,16 @@ static inline uint32_t router_opened_lost(const struct opened *o)
         n += o->lost[i].n;
     return n;
 }
+/* How many connections the owner may have of its own where limit is for all: what others may have left open
+ * is not its to use, and neither is the last one, which is its successor's: so that some mail moves at once
+ * when an owner is lost that had all it could. Of a small limit that would cost too much. */
+enum { OPENED_SPARE_FROM = 4 };
+static inline uint32_t router_opened_most(const struct router_state *s, const struct opened *o,
+                                          uint32_t limit)
+{
+    uint32_t lost = router_opened_lost(o), left = limit > lost ? limit - lost : 0;
+    return s->lost_ms && limit >= OPENED_SPARE_FROM && left > 1 ? left - 1 : left;
+}
 /* Forgets what has ended; true when something may go now. */
 bool router_opened_tick(struct router_state *s, uint64_t wall_ms);
 void router_opened_minute(struct router_state *s);

@@ -476,7 +476,8 @@ static const struct conf_key provider_keys[] = {
     {"domains", CONF_DOMAINS, CONF_LIST_AT(struct raw_provider, domains, n_domains),
      .help = "Recipient domains that belong to it whatever their MX hosts are."},
     {"connections", CONF_INT, PROVIDER(connections), .initial = "10", .max = 100000,
-     .help = "Open at once, per source; 0: no limit."},
+     .help = "Open at once, per source; 0: no limit. In a cluster a worker leaves one of four or more to its "
+             "successor."},
     {"messages_per_connection", CONF_INT, PROVIDER(per_connection), .initial = "100", .max = 1000000,
      .help = "Messages over one connection; 0: no limit."},
     {"rate", CONF_RATE, PROVIDER(rate), .initial = "100/s",

@@ -4,7 +4,7 @@
  */
 #include "tests/unit/router/pair_rig.h"
 
-enum { LOST_MS = 600000, LIMIT = 4, SOURCES = 2, STEPS = 100000 };
+enum { LOST_MS = 600000, LIMIT = 3, SOURCES = 2, STEPS = 100000 };
 
 static struct pair_rig *rig_shared(struct router_limits limits)
 {
@@ -222,6 +222,28 @@ static void test_what_is_not_used_is_given_back(void **state)
     pair_rig_free(r);
 }
 
+/* Of a limit of four or more the last connection is not the owner's: its successor has it at once. */
+static void left_for_a_successor(bool total)
+{
+    enum { FOUR = 4 };
+    struct pair_rig *r = rig_shared((struct router_limits){.connections = FOUR, .total = total});
+    assert_int_equal(open_all(r, 0), FOUR - 1);
+    takeover(r);
+    assert_int_equal(open_all(r, 0), 1);
+    takeover(r);
+    assert_int_equal(open_all(r, 0), 0); /* two owners lost, and nothing told of either */
+    assert_true(router_open_closed(r->s, 1));
+    assert_int_equal(open_all(r, 0), FOUR - 2); /* the second one's, and one to leave */
+    pair_rig_free(r);
+}
+
+static void test_one_is_left_for_a_successor(void **state)
+{
+    (void)state;
+    left_for_a_successor(false);
+    left_for_a_successor(true);
+}
+
 static void test_limits_for_all_sources_together(void **state)
 {
     (void)state;
@@ -287,7 +309,7 @@ struct receiver {
     } left[64];
     int n_left;
     int open[SOURCES]; /* of the owner of now */
-    uint64_t most, all;
+    uint64_t limit, most, all;
 };
 
 static void check(const struct pair_rig *r, struct receiver *at, int source)
@@ -296,7 +318,7 @@ static void check(const struct pair_rig *r, struct receiver *at, int source)
     for (int i = 0; i < at->n_left; i++)
         if (at->left[i].until_ms > r->wall_ms)
             sum += at->left[i].open[source];
-    assert_in_range(sum, 0, LIMIT);
+    assert_in_range(sum, 0, at->limit);
     at->most = (uint64_t)sum > at->most ? (uint64_t)sum : at->most;
 }
 
@@ -363,17 +385,23 @@ static void step(struct pair_rig *r, struct receiver *at, uint64_t *seed)
     }
 }
 
+static void hold_whatever_happens(uint32_t limit)
+{
+    uint64_t seed = 20261126;
+    struct receiver at = {.limit = limit};
+    struct pair_rig *r = rig_shared((struct router_limits){.connections = limit});
+    for (int i = 0; i < STEPS; i++)
+        step(r, &at, &seed);
+    assert_int_equal(at.most, limit);
+    assert_true(at.all > STEPS / 100);
+    pair_rig_free(r);
+}
+
 static void test_limits_hold_whatever_happens(void **state)
 {
     (void)state;
-    uint64_t seed = 20261126;
-    struct receiver at = {0};
-    struct pair_rig *r = rig_shared((struct router_limits){.connections = LIMIT});
-    for (int i = 0; i < STEPS; i++)
-        step(r, &at, &seed);
-    assert_int_equal(at.most, LIMIT);
-    assert_true(at.all > STEPS / 100);
-    pair_rig_free(r);
+    hold_whatever_happens(LIMIT);
+    hold_whatever_happens(2 * LIMIT);
 }
 
 int main(void)
@@ -387,6 +415,7 @@ int main(void)
         cmocka_unit_test(test_an_unreadable_record_holds),
         cmocka_unit_test(test_an_orderly_end_leaves_what_is_open),
         cmocka_unit_test(test_what_is_not_used_is_given_back),
+        cmocka_unit_test(test_one_is_left_for_a_successor),
         cmocka_unit_test(test_limits_for_all_sources_together),
         cmocka_unit_test(test_sites_count_each_for_itself),
         cmocka_unit_test(test_a_changed_configuration_keeps_counts),
