@@ -172,6 +172,19 @@ uint64_t log_batch_offset(const struct log_batch *b, size_t op)
     return b->ops[op].offset;
 }
 
+bool log_batch_next(const struct log_batch *b, enum log_name name, size_t *op, struct span *head)
+{
+    for (; *op < b->n_ops; ++*op) {
+        const struct log_op *o = &b->ops[*op];
+        if (o->kind != LOG_OP_APPEND || o->name != name || log_op_done(o))
+            continue;
+        *head = log_op_value(b, o);
+        ++*op;
+        return true;
+    }
+    return false;
+}
+
 void log_claim_key(uint64_t epoch, char out[LOG_CLAIM_KEY_BYTES + 1])
 {
     snprintf(out, LOG_CLAIM_KEY_BYTES + 1, "claim:%020" PRIu64, epoch);

@@ -173,6 +173,9 @@ void log_submit(struct log_client *c, struct log_batch *b, log_done_cb done, voi
 void log_batch_keep(struct log_batch *b);
 /* In done with RM_OK: the offset that op number op (an append) got. */
 uint64_t log_batch_offset(const struct log_batch *b, size_t op);
+/* The next append to that log from op number *op on that is not known to be durable: its head, borrowed from
+ * the batch; *op is behind it. Not while the batch is on its way. False: none. */
+bool log_batch_next(const struct log_batch *b, enum log_name name, size_t *op, struct span *head);
 
 /* RM_OK, or RM_EFULL while intake would be refused: lets ingress say 452 before the data. Any thread. */
 int log_admits(const struct log *log);

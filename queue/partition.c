@@ -463,6 +463,7 @@ void partition_close(struct partition *p)
     if (partition_in_flight(p))
         log_client_flush(p->client); /* their callbacks know the partition */
     log_batch_free(p->appends);
+    log_batch_free(p->late);
     if (p->flight_waits)
         log_batch_free(p->flight);
     buf_fini(&p->event_batch);
@@ -484,21 +485,6 @@ void partition_close(struct partition *p)
     free(p->pins);
     free(p->ring);
     free(p);
-}
-
-void partition_lost(struct partition *p)
-{
-    p->lost = true;
-    log_unfollow(p->client, p->number);
-    buf_clear(&p->event_batch); /* not all of it is a delivery, and the rest was never said to be done */
-    buf_clear(&p->taken);
-    p->taken_from = p->taken_to;
-    p->dirty = false;
-    if (!p->flight_waits)
-        return;
-    log_batch_free(p->flight); /* refused, and under an epoch that is over */
-    p->flight = NULL;
-    p->flight_waits = false;
 }
 
 bool partition_in_flight(const struct partition *p)

@@ -111,7 +111,7 @@ void partition_close(struct partition *p);
 
 /*
  * Another owner has it, or is about to: nothing is read or written any more but events of deliveries, which
- * state the truth whoever writes them.
+ * state the truth whoever writes them; of those gathered and not yet durable too.
  */
 void partition_lost(struct partition *p);
 /* After partition_lost, now and then: tells again what the log has refused. */

@@ -16,7 +16,7 @@ enum {
 
 void partition_mark_dirty(struct partition *p)
 {
-    if (p->dirty || (p->lost && !p->event_batch.len))
+    if (p->dirty || (p->lost && !p->event_batch.len && !p->late))
         return;
     p->dirty = true;
     if (!p->flight)
@@ -30,15 +30,20 @@ void partition_add_varint(struct buf *b, uint64_t n)
     buf_add_char(b, (char)n);
 }
 
+static void add_number(struct partition *p, struct buf *batch, uint64_t number)
+{
+    buf_add_char(batch, 2 << 3 | 0);
+    partition_add_varint(batch, p->epoch);
+    buf_add_char(batch, 3 << 3 | 0);
+    partition_add_varint(batch, number);
+}
+
 /* What was read of mail goes behind its events, so that the account has no end before its beginning; then the
  * epoch and the number of the batch. */
 static size_t close_events(struct partition *p, struct log_batch *b)
 {
     partition_taken_close(p);
-    buf_add_char(&p->event_batch, 2 << 3 | 0);
-    partition_add_varint(&p->event_batch, p->epoch);
-    buf_add_char(&p->event_batch, 3 << 3 | 0);
-    partition_add_varint(&p->event_batch, ++p->event_batches);
+    add_number(p, &p->event_batch, ++p->event_batches);
     size_t op = log_batch_append(b, LOG_EVENTS, p->number, buf_span(&p->event_batch), NULL, NULL);
     if (p->event_batch.cap > EVENTS_BYTES / 2)
         buf_fini(&p->event_batch);
@@ -59,14 +64,19 @@ void partition_events_close(struct partition *p)
 }
 
 /* Fields of EventBatch, written one by one as they come: 1 (events), and when it is full or goes 2 and 3. */
+static void add_event(struct buf *batch, const Remuda__Event *event)
+{
+    buf_add_char(batch, 1 << 3 | 2);
+    partition_add_varint(batch, protobuf_c_message_get_packed_size(&event->base));
+    proto_pack(batch, &event->base);
+}
+
 void partition_event(struct partition *p, Remuda__Event *event)
 {
     if (p->lost && event->type != REMUDA__EVENT_TYPE__EVENT_DELIVERED)
         return;
     event->epoch = p->epoch;
-    buf_add_char(&p->event_batch, 1 << 3 | 2);
-    partition_add_varint(&p->event_batch, protobuf_c_message_get_packed_size(&event->base));
-    proto_pack(&p->event_batch, &event->base);
+    add_event(&p->event_batch, event);
     if (p->event_batch.len > EVENTS_BYTES && !p->lost)
         partition_events_close(p);
     partition_mark_dirty(p);
@@ -201,6 +211,59 @@ void partition_found(struct log_reader *r, uint32_t number, uint64_t epoch, stru
 
 static void done(void *arg, struct log_batch *b, int status);
 
+/* ---- when it is lost ---- */
+
+static const Remuda__EventBatch *add_deliveries(struct arena *a, struct span packed, struct buf *out)
+{
+    const Remuda__EventBatch *batch = event_batch_decode(a, packed);
+    for (size_t i = 0; batch && i < batch->n_events; i++)
+        if (batch->events[i]->type == REMUDA__EVENT_TYPE__EVENT_DELIVERED)
+            add_event(out, batch->events[i]);
+    return batch;
+}
+
+/* Under the number that it had: should it stand there already, it counts once. */
+static void keep_deliveries(struct partition *p, const struct log_batch *b)
+{
+    struct span packed;
+    for (size_t i = 0; b && log_batch_next(b, LOG_EVENTS, &i, &packed);) {
+        struct arena a = ARENA_INIT;
+        struct buf value = BUF_INIT;
+        const Remuda__EventBatch *batch = add_deliveries(&a, packed, &value);
+        if (value.len) {
+            add_number(p, &value, batch->sequence);
+            p->late = p->late ? p->late : log_batch_new(LOG_OWNER);
+            log_batch_append(p->late, LOG_EVENTS, p->number, buf_span(&value), NULL, NULL);
+        }
+        buf_fini(&value);
+        arena_fini(&a);
+    }
+}
+
+void partition_lost(struct partition *p)
+{
+    struct arena a = ARENA_INIT;
+    struct buf said = BUF_INIT;
+    p->lost = true;
+    log_unfollow(p->client, p->number);
+    if (p->flight_waits) { /* refused, and under an epoch that is over */
+        keep_deliveries(p, p->flight);
+        log_batch_free(p->flight);
+        p->flight = NULL;
+        p->flight_waits = false;
+    }
+    keep_deliveries(p, p->appends);
+    p->event_op = 0;
+    (void)add_deliveries(&a, buf_span(&p->event_batch), &said);
+    arena_fini(&a);
+    buf_fini(&p->event_batch);
+    p->event_batch = said;
+    buf_clear(&p->taken);
+    p->taken_from = p->taken_to;
+    p->dirty = false;
+    partition_mark_dirty(p);
+}
+
 static void late_done(void *arg, struct log_batch *b, int status)
 {
     struct partition *p = arg;
@@ -234,8 +297,10 @@ void partition_tell_again(struct partition *p)
 /* Answers that came after the partition had gone: without rows and position, which are the new owner's. */
 static void flush_late(struct partition *p)
 {
-    struct log_batch *b = log_batch_new(LOG_OWNER);
-    add_events(p, b);
+    struct log_batch *b = p->late ? p->late : log_batch_new(LOG_OWNER);
+    p->late = NULL;
+    if (p->event_batch.len)
+        (void)close_events(p, b);
     p->dirty = false;
     p->flight = b;
     log_submit(p->client, b, late_done, p);
@@ -310,7 +375,10 @@ static void done(void *arg, struct log_batch *b, int status)
         return;
     }
     if (status == RM_ECLOSED || p->lost) { /* given up or lost; of this nothing more is written */
+        keep_deliveries(p, b);
         p->flight = NULL;
+        if (p->lost && p->late)
+            p->dirty = true;
         if (p->lost && p->dirty)
             p->events->want_flush(p->events->arg);
         return;

@@ -102,6 +102,7 @@ struct partition {
 
     struct map seen; /* giver partition -> struct seen */
     bool closed, lost;
+    struct log_batch *late; /* lost: deliveries that had been told and are not known to be durable */
 
     /* a log that others write to (partition_shared.c) */
     uint64_t events_read;           /* events below were looked at for what others wrote */

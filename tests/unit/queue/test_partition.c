@@ -1246,6 +1246,42 @@ static void a_lost_owner_tells_when_the_log_can_again(void **state)
     }
 }
 
+static void tell_delivered(struct rig *r, uint64_t offset)
+{
+    Remuda__Event e = REMUDA__EVENT__INIT;
+    Remuda__SubmissionId id = identity(offset, 0);
+    e.type = REMUDA__EVENT_TYPE__EVENT_DELIVERED;
+    e.submission = &id;
+    e.final = true;
+    e.record_offset = offset;
+    partition_event(r->p, &e);
+    partition_cover(r->p, offset);
+}
+
+/* Nobody may get a message again whose delivery its owner knew of, though it could not write it in time. */
+static void a_lost_owner_tells_of_deliveries_that_it_could_not_write(void **state)
+{
+    struct rig *r = *state;
+    if (!r->staged)
+        skip();
+    for (int refused = 0; refused < 2; refused++) {
+        uint64_t in_flight = take(r, 1), bounced = take(r, 1), gathered = take(r, 1);
+        flush(r);
+        tell_delivered(r, in_flight);
+        tell_final(r, bounced, 0);
+        memory_log_fail_next(r->log, RM_ETIMEDOUT, 1);
+        partition_flush(r->p);
+        if (refused)
+            turn(r);
+        tell_delivered(r, gathered);
+        partition_lost(r->p);
+        for (int i = 0; i < 3; i++)
+            flush(r);
+        crash(r);
+        assert_int_equal(r->n_told, 1 + refused); /* what bounced is open again, and stays so here */
+    }
+}
+
 /* Flush after flush is broken off while a record is carried forward, and the owner dies: at every instant its
  * row points to a record that is there (I1), and at the end the old copy goes (I7). */
 static void carry_broken_off(struct rig *r, int stages, bool silent)
@@ -1439,6 +1475,7 @@ int main(void)
         ALL(an_owner_past_tells_that_its_connections_are_closed),
         ALL(a_lost_owner_tells_that_its_connections_are_closed),
         ALL(a_lost_owner_tells_when_the_log_can_again),
+        ALL(a_lost_owner_tells_of_deliveries_that_it_could_not_write),
         ALL(young_chunks_are_kept_over_crashes),
         ALL(a_lone_chunk_goes),
         ALL(a_start_deletes_nothing_before_it_has_read_all),
