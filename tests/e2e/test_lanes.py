@@ -160,7 +160,7 @@ def test_partitions_are_added_while_mail_flows(world):
     assert "there are 5 partitions already" in partitions(relay, "grow", "5")
     assert "expected a number from 5, which there are, to 4096" in partitions(relay, "grow", "2", code=2)
     assert "expected a number" in partitions(relay, "grow", "x", code=2)
-    assert relay.metric("remuda_partitions_owned") == 5
+    wait_for("the relay to own them", lambda: relay.metric("remuda_partitions_owned") == 5, 60)
     assert check_spread(relay, 5) > 1
     await_use(world, 3)
     relay.kill()  # what was added is there, and what was spent
