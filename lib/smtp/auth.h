@@ -1,6 +1,6 @@
 /*
- * Base64 and the SASL messages of AUTH PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login). The caller
- * gives the memory, so that it can wipe it.
+ * The SASL messages of AUTH PLAIN (RFC 4616) and LOGIN (draft-murchison-sasl-login), base64 undone. The
+ * caller gives the memory, so that it can wipe it.
  */
 #ifndef REMUDA_LIB_SMTP_AUTH_H
 #define REMUDA_LIB_SMTP_AUTH_H
@@ -9,14 +9,6 @@
 #include "lib/base/err.h"
 
 enum { SMTP_AUTH_LINE_MOST = 12288 }; /* RFC 4954 4: a line of the exchange, CRLF included */
-
-/* Octets that decoding len characters yields at most. */
-#define SMTP_BASE64_DECODED(len) (((len) + 3) / 4 * 3)
-
-/* RFC 4648 with padding required, nothing else in between. RM_EINVAL on malformed input or when cap is too
- * small. out may be in.ptr. */
-int smtp_base64_decode(struct span in, char *out, size_t cap, size_t *len) MUST_CHECK;
-void smtp_base64_encode(struct buf *out, struct span in);
 
 struct smtp_auth_plain {
     struct span authzid; /* may be empty */

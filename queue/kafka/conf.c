@@ -31,21 +31,12 @@ static void drop_line(const rd_kafka_t *rk, int level, const char *facility, con
     (void)text;
 }
 
-/* Before this version librdkafka sends its nonce twice in SCRAM's last message. Brokers up to Kafka 3.9 take
- * it; those from 4.0 on compare it, as RFC 5802 5.1 wants, and say that the credentials are invalid. */
-enum { SCRAM_RIGHT_SINCE = 0x020601ff };
-
-static void note_error(struct kafka *k, int err, const char *reason)
+const char *kafka_last_error(struct kafka *k)
 {
-    bool doubtful = err == RD_KAFKA_RESP_ERR__AUTHENTICATION && k->user &&
-                    strncmp(k->mechanism, "SCRAM", 5) == 0 && rd_kafka_version() < SCRAM_RIGHT_SINCE;
-    int n = snprintf(k->last_error, sizeof(k->last_error), "%.300s", reason);
-    if (doubtful)
-        snprintf(
-            k->last_error + n, sizeof(k->last_error) - (size_t)n,
-            "; the password may be right: librdkafka %s sends its nonce twice with %s, which brokers from "
-            "Kafka 4.0 on refuse. Use mechanism: PLAIN with tls, or librdkafka 2.6.1 or later",
-            rd_kafka_version_str(), k->mechanism);
+    char why[KAFKA_LOGIN_WHY_MOST];
+    if (k->login && kafka_login_error(k->login, why))
+        snprintf(k->last_error, sizeof(k->last_error), "%s: %s", k->mechanism, why);
+    return k->last_error[0] ? k->last_error : NULL;
 }
 
 static void on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
@@ -53,7 +44,7 @@ static void on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
     struct kafka *k = opaque;
     (void)rk;
     if (err != RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
-        note_error(k, err, reason);
+        snprintf(k->last_error, sizeof(k->last_error), "%.300s", reason);
     if (!k->opened)
         return; /* kafka_log_open says it */
     if (err == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
@@ -63,8 +54,21 @@ static void on_error(rd_kafka_t *rk, int err, const char *reason, void *opaque)
         kafka_trouble(k, RM_EIO, k->last_error);
 }
 
+static int connect_by_login(int fd, const struct sockaddr *to, int len, const char *id, void *opaque)
+{
+    struct kafka *k = opaque;
+    (void)len;
+    (void)id;
+    return kafka_login_connect(k->login, fd, to);
+}
+
 static void set_security(struct kafka *k, rd_kafka_conf_t *c)
 {
+    if (k->login) {
+        rd_kafka_conf_set_resolve_cb(c, kafka_login_resolve);
+        rd_kafka_conf_set_connect_cb(c, connect_by_login);
+        return;
+    }
     const char *protocol =
         k->tls ? (k->user ? "SASL_SSL" : "SSL") : (k->user ? "SASL_PLAINTEXT" : "PLAINTEXT");
     kafka_conf_set(c, "security.protocol", protocol);

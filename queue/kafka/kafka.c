@@ -184,6 +184,7 @@ void kafka_free(struct kafka *k)
     if (k->admin_queue)
         rd_kafka_queue_destroy(k->admin_queue);
     kafka_produce_close(k);
+    kafka_login_free(k->login);
     for (uint32_t p = 0; p < log_partitions(&k->store.log); p++) {
         kafka_ring_clear(&k->parts[p].hints);
         kafka_ring_clear(&k->parts[p].told);
@@ -349,6 +350,14 @@ static int open_copy(struct kafka *k, char why[KAFKA_WHY_MOST])
     return err;
 }
 
+/* Where librdkafka's own login does not do. */
+static int open_login(struct kafka *k, char why[KAFKA_WHY_MOST])
+{
+    struct kafka_login_options o = {
+        .tls = k->tls, .ca = k->ca, .mechanism = k->mechanism, .user = k->user, .password = k->password};
+    return k->user && kafka_login_needed(k->mechanism) ? kafka_login_new(&o, &k->login, why) : RM_OK;
+}
+
 /* Topics made just now are not served at once. */
 static int follow_soon(struct kafka *k, enum log_name name, uint32_t partition)
 {
@@ -401,7 +410,9 @@ int kafka_log_open(const struct kafka_options *options, const struct log_options
 {
     *out = NULL;
     struct kafka *k = kafka_new(options, common);
-    int err = kafka_produce_open(k, why);
+    int err = open_login(k, why);
+    if (err == RM_OK)
+        err = kafka_produce_open(k, why);
     if (err == RM_OK) {
         k->admin_queue = rd_kafka_queue_new(k->producer);
         err = kafka_topics_ensure(k, why);

@@ -10,6 +10,7 @@
 #include <librdkafka/rdkafka.h>
 
 #include "queue/kafka/kafka.h"
+#include "queue/kafka/login.h"
 #include "queue/store/store.h"
 
 enum {
@@ -181,7 +182,8 @@ struct kafka {
     bool opened; /* the thread runs */
     bool caught_up, join_due, joined, leave_due, left;
 
-    char last_error[600]; /* of connections, in librdkafka's words; while opening */
+    char last_error[800];      /* of connections, in librdkafka's words; while opening */
+    struct kafka_login *login; /* NULL: librdkafka logs in itself */
 };
 
 static inline struct kafka *kafka_of(struct log *log)
@@ -199,6 +201,8 @@ static inline struct stream *kafka_stream(struct kafka *k, enum log_name name, u
 /* Settings common to all handles, for the caller to add to. Never NULL. */
 rd_kafka_conf_t *kafka_conf_new(struct kafka *k);
 void kafka_conf_set(rd_kafka_conf_t *c, const char *name, const char *value);
+/* Of connections, while opening; NULL: none. */
+const char *kafka_last_error(struct kafka *k);
 rd_kafka_t *kafka_handle_new(struct kafka *k, rd_kafka_type_t type, rd_kafka_conf_t *c,
                              char why[KAFKA_WHY_MOST]);
 void kafka_topic_name(const struct kafka *k, enum log_name name, char out[KAFKA_TOPIC_MOST]);

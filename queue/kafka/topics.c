@@ -68,8 +68,9 @@ static int metadata(struct kafka *k, const struct rd_kafka_metadata **out, char 
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR)
         return RM_OK;
     rd_kafka_poll(k->producer, 0); /* hears why */
+    const char *known = kafka_last_error(k);
     snprintf(why, KAFKA_WHY_MOST, "no answer from the Kafka brokers %s: %s", k->brokers,
-             k->last_error[0] ? k->last_error : rd_kafka_err2str(err));
+             known ? known : rd_kafka_err2str(err));
     return RM_ETIMEDOUT;
 }
 

@@ -10,7 +10,7 @@
 
 static const char *const role_words[] = {"ingress", "delivery", "admin", "egress", NULL};
 static const char *const backend_words[] = {"embedded", "kafka", "memory", NULL};
-static const char *const mechanism_words[] = {"SCRAM-SHA-512", "PLAIN", NULL};
+static const char *const mechanism_words[] = {"SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", NULL};
 static const char *const egress_protocol_words[] = {"remuda", "proxy", NULL};
 static const char *const level_words[] = {"debug", "info", "warn", "error", NULL};
 static const char *const format_words[] = {"human", "json", NULL};
@@ -69,9 +69,7 @@ static const struct conf_section log_tls_section = {"log.tls", "TLS to the Kafka
 
 static const struct conf_key log_sasl_keys[] = {
     {"mechanism", CONF_WORD, AT(kafka.mechanism), .initial = "SCRAM-SHA-512", .words = mechanism_words,
-     .help =
-         "How this node proves who it is. Brokers from Kafka 4.0 on refuse SCRAM of librdkafka before 2.6.1 "
-         "(Debian 12 has 2.0.2): for them `PLAIN`, which needs TLS. Those up to 3.9 take it."},
+     .help = "How this node proves who it is. `PLAIN` shows the password to the broker and needs TLS."},
     {"user", CONF_STRING, AT(kafka.user), .help = "Name at the brokers. Default: none, no login."},
     {"password_file", CONF_PATH, AT(kafka.password_file), .help = "Its first line is the password."},
 };

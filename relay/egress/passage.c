@@ -4,7 +4,7 @@
  *   TLS         the handshake, where the egress knows its workers by certificates
  *   HEADER      the worker's header is awaited: it is signed, unless TLS has told who it is
  *   CONNECTING  it was good and allows the target: `accepted` was said, the MX host is being reached
- *   PASSING     `connected` was said: relay/egress/splice.c has both connections
+ *   PASSING     `connected` was said: lib/net/splice.h has both connections
  *   REFUSED     an answer is on its way out, then it ends
  *
  * Each ends in passage_gone.
@@ -14,8 +14,8 @@
 #include <stdlib.h>
 
 #include "lib/base/clock.h"
+#include "lib/net/splice.h"
 #include "relay/egress/egress_private.h"
-#include "relay/egress/splice.h"
 #include "relay/metrics_table.h"
 
 enum { HEADER_MS = 5000, CONNECT_MS = 30000 };
@@ -136,7 +136,8 @@ static void on_far_connect(struct conn *c, void *arg)
     p->state = PASSAGE_PASSING;
     p->result = "passed";
     say(p, EGRESS_CONNECTED, NULL);
-    p->splice = splice_new(p->near, c, p->conf->idle_ms, on_spliced, p);
+    struct splice_options o = {.idle_ms = p->conf->idle_ms, .half_close = true, .gone = on_spliced, .arg = p};
+    p->splice = splice_new(p->near, c, &o);
     p->near = p->far = NULL;
 }
 

@@ -4,6 +4,7 @@
  */
 #include <stdlib.h>
 
+#include "lib/base/base64.h"
 #include "lib/smtp/auth.h"
 #include "relay/ingress/inbound_private.h"
 
@@ -91,12 +92,12 @@ static enum cmd_result take_message(struct inbound *s, struct span message)
 
 static enum cmd_result take_base64(struct inbound *s, struct span encoded)
 {
-    size_t cap = SMTP_BASE64_DECODED(encoded.len);
+    size_t cap = BASE64_DECODED(encoded.len);
     char *decoded = malloc(cap + 1);
     ENSURE(decoded);
     size_t n = 0;
     enum cmd_result result;
-    if (smtp_base64_decode(encoded, decoded, cap, &n) != RM_OK)
+    if (base64_decode(encoded, decoded, cap, &n) != RM_OK)
         result = malformed(s);
     else
         result = take_message(s, span_of(decoded, n));

@@ -2,7 +2,6 @@
 accounted for: accepted = delivered + bounced + waiting, and a second delivery only where a process died, or lost its
 lease, between the final dot and the durable event (I2)."""
 import collections
-import ctypes
 import itertools
 import json
 import os
@@ -10,6 +9,7 @@ import re
 import shutil
 import signal
 import smtplib
+import tempfile
 import threading
 import time
 import urllib.error
@@ -24,7 +24,6 @@ from tests.support.cluster import Cluster
 from tests.support.crash import drain, points_of
 from tests.support.harness import free_port, wait_for
 from tests.support.limits import Limits
-from tests.support.scram import Login
 from tests.support.senders import Senders
 from tests.support.world import dsn, message
 
@@ -483,7 +482,8 @@ def test_a_wrong_topic_is_refused_by_its_setting(world, broker, prefix):
     assert f"topic {prefix}.mail: retention.ms is 1000, Remuda needs -1" in relay.process.output()
 
 
-def test_tls_and_logins_at_the_brokers(world, tmp_path):
+def secure_broker(world, tmp_path):
+    """TLS with a certificate for localhost, and the login remuda with the password secret. Its broker and its certificate."""
     cert, key = harness.self_signed(world.dir, "localhost")
     store = os.path.join(world.dir, "broker.pem")
     with open(store, "w", encoding="ascii") as out:
@@ -502,46 +502,62 @@ def test_tls_and_logins_at_the_brokers(world, tmp_path):
                     "listener.name.sasl_ssl.plain.sasl.jaas.config=org.apache.kafka.common.security.plain."
                     'PlainLoginModule required user_remuda="secret";', port=plain,
                     env={"KAFKA_SCRAM": "name=remuda,password=secret"})
+    return broker, secure, cert
+
+
+def test_tls_and_logins_at_the_brokers(world, tmp_path):
+    broker, secure, cert = secure_broker(world, tmp_path)
     try:
         world.host("mx1")
         world.domain("a.test", "mx1")
         password = os.path.join(world.dir, "password")
         with open(password, "w", encoding="ascii") as file:
             file.write("secret\n")
+        plain = {"mechanism": "PLAIN", "user": "remuda", "password_file": password}
+        scram = {**plain, "mechanism": "SCRAM-SHA-512"}
         log = {**broker.log("secure", partitions=2), "brokers": [f"localhost:{secure}"],
-               "tls": {"enabled": True, "ca": cert}, "sasl": {"mechanism": "PLAIN", "user": "remuda", "password_file": password}}
+               "tls": {"enabled": True, "ca": cert}, "sasl": plain}
         relay = world.relay(log=log)
-        relay.send("s@sender.test", ["r@a.test"], message("in"))
-        world.deliveries(1)
+        relay.send("s@sender.test", ["r@a.test"], message("plain"))
+        world.deliveries(1, test_id="plain")
         relay.stop()
-        by_scram(world, relay, log, Login(secure, cert), Login(secure, cert))
+        log["sasl"] = scram
         relay.write(log=log)
-        with open(password, "w", encoding="ascii") as file:
-            file.write("wrong\n")
-        relay.launch()
-        assert relay.process.popen.wait(60) == 1
-        assert "no answer from the Kafka brokers" in relay.process.output()
-        assert "uthentication" in relay.process.output()
+        relay.start()
+        big = message("big", size=3_000_000)
+        relay.send("s@sender.test", ["r@a.test"], big)
+        assert world.body(world.deliveries(1, test_id="big")[0]).endswith(big[-1000:])
+        os.kill(broker.pid, signal.SIGKILL)
+        broker.start()
+        relay.send("s@sender.test", ["r@a.test"], message("again"))
+        world.deliveries(1, timeout=60, test_id="again")
+        relay.stop()
+        refused_starts(world, relay, log, plain, scram)
     finally:
         broker.stop()
 
 
-def by_scram(world, relay, log, good, twice):
-    """The broker takes the login of a client that keeps to RFC 5802. Whether the relay's gets in depends on its
-    librdkafka; if it does not, the reason is told."""
-    assert good.refused("remuda", "secret") == 0
-    relay.write(log={**log, "sasl": {**log["sasl"], "mechanism": "SCRAM-SHA-512"}})
-    library = ctypes.CDLL("librdkafka.so.1")
-    if library.rd_kafka_version() >= 0x020601ff:
-        relay.start()
-        relay.send("s@sender.test", ["r@a.test"], message("scram"))
-        world.deliveries(1, test_id="scram")
-        relay.stop()
-        return
-    assert twice.refused("remuda", "secret", nonce_twice=True) == 58  # SASL_AUTHENTICATION_FAILED
-    relay.launch()
-    assert relay.process.popen.wait(60) == 1
-    assert "sends its nonce twice with SCRAM-SHA-512" in relay.process.output()
+def refused_starts(world, relay, log, plain, scram):
+    wrong = os.path.join(world.dir, "wrong")
+    with open(wrong, "w", encoding="ascii") as file:
+        file.write("secret2\n")
+    stranger, _ = harness.self_signed(tempfile.mkdtemp(dir=world.dir), "localhost")
+    port = log["brokers"][0].split(":")[1]
+    starts = []
+    for change, text in [({"sasl": {**plain, "password_file": wrong}}, "uthentication failed"),
+                         ({"sasl": {**scram, "password_file": wrong}}, "invalid credentials"),
+                         ({"sasl": {**scram, "mechanism": "SCRAM-SHA-256"}}, "PLAIN, SCRAM-SHA-512"),
+                         ({"tls": {"enabled": True, "ca": stranger}}, "self-signed certificate"),
+                         ({"brokers": [f"127.0.0.1:{port}"]}, "IP address mismatch"),
+                         ({"tls": {"enabled": False}}, f"localhost (127.0.0.1:{port})")]:
+        path = tempfile.mkdtemp(dir=world.dir)
+        config = settings.merge(relay.config, {"node": {"data": os.path.join(path, "data")}, "log": change})
+        with open(os.path.join(path, "remuda.yaml"), "w", encoding="utf-8") as file:
+            json.dump(config, file)
+        starts.append((harness.Process([relay.program, "run", "--config", file.name], os.path.join(path, "log")), text))
+    for process, text in starts:
+        assert process.popen.wait(60) == 1
+        assert "no answer from the Kafka brokers" in process.output() and text in process.output()
 
 
 def test_a_large_message_and_the_space_it_leaves(world, broker, prefix):

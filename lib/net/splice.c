@@ -1,5 +1,5 @@
 /* Bytes from one connection into the other; the only memory is the queue of the one that is slow. */
-#include "relay/egress/splice.h"
+#include "lib/net/splice.h"
 
 #include <stdlib.h>
 
@@ -16,10 +16,8 @@ struct side {
 struct splice {
     struct side sides[2];
     struct loop_timer idle;
-    uint64_t idle_ms;
+    struct splice_options options;
     enum splice_end why;
-    void (*gone)(void *arg, enum splice_end why, const struct splice_totals *totals);
-    void *arg;
 };
 
 const char *splice_end_name(enum splice_end why)
@@ -37,12 +35,18 @@ static struct side *other(const struct side *from)
     return &s->sides[from == &s->sides[NEAR] ? FAR : NEAR];
 }
 
+static void stay(struct splice *s)
+{
+    if (s->options.idle_ms)
+        loop_timer_start(&s->idle, s->options.idle_ms);
+}
+
 static size_t on_read(struct conn *c, void *arg, struct span in)
 {
     struct side *from = arg, *to = other(from);
     if (!to->conn)
         return in.len;
-    loop_timer_start(&from->splice->idle, from->splice->idle_ms);
+    stay(from->splice);
     from->bytes += in.len;
     conn_write(to->conn, in);
     if (conn_pending_bytes(to->conn) > QUEUE_MOST) {
@@ -72,7 +76,7 @@ static void end_splice(struct splice *s)
 {
     struct splice_totals totals = {.forth = s->sides[NEAR].bytes, .back = s->sides[FAR].bytes};
     loop_timer_stop(&s->idle);
-    s->gone(s->arg, s->why, &totals);
+    s->options.gone(s->options.arg, s->why, &totals);
     free(s);
 }
 
@@ -106,25 +110,22 @@ void splice_cut(struct splice *s)
             conn_close(s->sides[i].conn);
 }
 
-static const struct conn_ops ops = {
+static const struct conn_ops half_ops = {
     .on_read = on_read, .on_eof = on_eof, .on_drain = on_drain, .on_end = on_end};
+static const struct conn_ops whole_ops = {.on_read = on_read, .on_drain = on_drain, .on_end = on_end};
 
-struct splice *splice_new(struct conn *near, struct conn *far, uint64_t idle_ms,
-                          void (*gone)(void *arg, enum splice_end why, const struct splice_totals *totals),
-                          void *arg)
+struct splice *splice_new(struct conn *near, struct conn *far, const struct splice_options *options)
 {
     struct splice *s = calloc(1, sizeof(*s));
     ENSURE(s);
-    s->gone = gone;
-    s->arg = arg;
-    s->idle_ms = idle_ms;
+    s->options = *options;
     s->sides[NEAR] = (struct side){.splice = s, .conn = near};
     s->sides[FAR] = (struct side){.splice = s, .conn = far};
     loop_timer_init(&s->idle, conn_loop(near), idle_too_long);
-    loop_timer_start(&s->idle, idle_ms);
+    stay(s);
     for (int i = 0; i < 2; i++) {
         conn_deadline(s->sides[i].conn, 0);
-        conn_ops_set(s->sides[i].conn, &ops, &s->sides[i]);
+        conn_ops_set(s->sides[i].conn, options->half_close ? &half_ops : &whole_ops, &s->sides[i]);
         conn_read_resume(s->sides[i].conn);
     }
     return s;
