@@ -58,7 +58,7 @@ static uint64_t round_trip(struct history *h)
         recover(h, rc);
         return TROUBLE_MS;
     }
-    return h->lag > 0 || h->expire_more ? 0 : POLL_MS;
+    return (h->lag > 0 && h->moved) || h->expire_more ? 0 : POLL_MS;
 }
 
 /* Pokes while it sleeps are gathered: at most four passes a second, unless somebody waits for one. */
@@ -150,7 +150,8 @@ static void finish(struct history *h)
 {
     int rc = h->env ? RM_OK : RM_EIO;
     h->lag = 1;
-    for (int i = 0; rc == RM_OK && h->lag > 0 && i < LAST_PASSES; i++)
+    h->moved = true;
+    for (int i = 0; rc == RM_OK && h->lag > 0 && h->moved && i < LAST_PASSES; i++)
         rc = history_index_pass(h);
 }
 

@@ -409,6 +409,7 @@ int history_index_pass(struct history *h)
     if (rc == RM_OK) {
         gather_tell(h, g);
         h->lag = lag;
+        h->moved = moved;
     }
     arena_fini(&g->arena);
     free(g->list);

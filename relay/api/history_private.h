@@ -66,8 +66,9 @@ struct history {
     uint32_t first_partition; /* where the next pass begins */
     uint64_t started_ms;      /* wall clock of history_new */
     uint64_t tell_from_ms;    /* older events are not told to the program's log */
-    bool expire_more;         /* the last deletion was cut off at its bound */
-    uint64_t expired_us;      /* boot clock of the last round of deletions */
+    bool moved;          /* the last pass got forward: what is left unread may be missing, and come later */
+    bool expire_more;    /* the last deletion was cut off at its bound */
+    uint64_t expired_us; /* boot clock of the last round of deletions */
 };
 
 /* True when the batch repeats one of those noted; notes it otherwise. Any thread that owns seen. */

@@ -1,7 +1,8 @@
 /* The history index over a log in memory: trace, search, starting over, forgetting. */
 #include "tests/unit/api/event_log.h"
 
-#include "relay/api/history.h"
+#include "queue/log_private.h"
+#include "relay/api/history_private.h"
 
 enum { HOUR = 3600 * 1000, DAY = 24 * HOUR };
 
@@ -319,6 +320,50 @@ static void what_does_not_decode_is_passed_over(void **state)
     history_free(h);
 }
 
+static _Atomic bool first_is_missing;
+
+static bool missing_first(struct log_reader *r, uint32_t partition, uint64_t *from, uint64_t *to)
+{
+    (void)r;
+    *from = 0;
+    *to = 3;
+    return partition == 0 && first_is_missing;
+}
+
+/* As long as they do not come it looks four times a second, not again and again. */
+static void what_is_missing_is_waited_for(void **state)
+{
+    struct event_log *l = *state;
+    const struct log_backend *own = l->log->backend;
+    static struct log_backend late;
+    uint64_t now = clock_wall_ms();
+    struct msgid id = msgid_make(now);
+    for (int i = 0; i < 5; i++)
+        event_log_tell(l, 0,
+                       &(struct told){.id = id, .type = REMUDA__EVENT_TYPE__EVENT_DEFERRED, .time_ms = now});
+    late = *own;
+    late.read_missing = missing_first;
+    first_is_missing = true;
+    l->log->backend = &late;
+    struct history_options o = {.dir = l->dir,
+                                .log = l->log,
+                                .history_ms = 7ull * DAY,
+                                .lifetime_ms = 3ull * DAY,
+                                .map_bytes = 1 << 28};
+    struct history *h;
+    assert_int_equal(history_new(&o, &h), RM_OK);
+    usleep(600000);
+    pthread_mutex_lock(&h->lock);
+    uint64_t passes = h->passes;
+    pthread_mutex_unlock(&h->lock);
+    assert_in_range(passes, 1, 20);
+    assert_true(h->position[0] <= 1 && h->lag >= 4);
+    first_is_missing = false;
+    assert_true(history_catch_up(h, 5000));
+    history_free(h);
+    l->log->backend = own;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -332,6 +377,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(an_index_of_another_log_is_thrown_away, setup, teardown),
         cmocka_unit_test_setup_teardown(old_events_may_go, setup, teardown),
         cmocka_unit_test_setup_teardown(a_claim_among_the_events_makes_none_old, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_missing_is_waited_for, setup, teardown),
         cmocka_unit_test_setup_teardown(what_does_not_decode_is_passed_over, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
