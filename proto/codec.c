@@ -250,7 +250,7 @@ bool proto_field_take(struct span *rest, struct proto_field *f)
     return true;
 }
 
-enum { RECORD_SUBMISSIONS = 13, SUBMISSION_INDEX = 1 };
+enum { RECORD_CHUNKS = 8, RECORD_SUBMISSIONS = 13, SUBMISSION_INDEX = 1 };
 
 static bool index_is(struct span submission, uint32_t index)
 {
@@ -260,6 +260,15 @@ static bool index_is(struct span submission, uint32_t index)
         if (f.number == SUBMISSION_INDEX)
             found = f.varint;
     return found == index;
+}
+
+bool record_is_chunked(struct span packed)
+{
+    struct proto_field f = {0};
+    while (packed.len && proto_field_take(&packed, &f))
+        if (f.number == RECORD_CHUNKS)
+            return true;
+    return false;
 }
 
 bool record_pick(struct span packed, uint32_t index, struct buf *out)

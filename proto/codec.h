@@ -74,6 +74,10 @@ bool proto_field_take(struct span *rest, struct proto_field *out);
  */
 bool record_pick(struct span packed, uint32_t index, struct buf *out);
 
+/* Whether the body of the packed record stands in chunks. False also when the bytes are no protobuf message.
+ */
+bool record_is_chunked(struct span packed);
+
 /* Identity of submission i of a record read at (partition, offset), following origin and carried. */
 Remuda__SubmissionId record_submission_id(const Remuda__Record *r, uint32_t partition, uint64_t offset,
                                           size_t i);

@@ -211,6 +211,7 @@ static struct owner *owner_new(struct delivery *d, uint32_t number)
     ENSURE(o);
     o->delivery = d;
     o->number = number;
+    o->ahead_left = FETCH_AHEAD;
     o->settings = settings_ref(d->shard->settings);
     o->router = router_state_new(&o->settings->router);
     router_state_started(o->router, clock_boot_us());
@@ -382,6 +383,7 @@ static void owner_tick(struct owner *o, bool sweep)
 {
     struct node *node = o->delivery->shard->node;
     uint64_t keep = node->history ? history_events_keep_from(node->history, o->number) : 0;
+    o->ahead_left = FETCH_AHEAD;
     give_rows(o);
     learn_tick(o);
     lane_pairs_tick(o);

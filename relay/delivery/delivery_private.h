@@ -30,7 +30,9 @@ enum {
     LOADING_MOST = 256, /* rows of a partition that resolve at once: a start is no storm of DNS queries */
     FLOW_LEAST = 4,     /* submissions a flow may have in memory however full its lane is (I4) */
     DUE_ROWS = 256,     /* due rows looked at in one turn */
-    FETCH_AHEAD = 1000, /* rows whose records are fetched along with that of the first that is not here */
+    FETCH_AHEAD =
+        4000, /* rows of a partition whose records are fetched, in one round, along with those that come up */
+    FETCH_SHARE = 4, /* a part of what is left of it for each that comes up: many flows may wait at once */
     SHOWN_ONE_IN = 1000,
     SOURCE_BROKEN_US = 60000000, /* an address that cannot be bound is not tried again for so long */
 };
@@ -210,6 +212,7 @@ struct owner {
     struct list settled, settled_flight; /* gathered; in the flush in flight */
     bool in_flight;
     uint32_t n_loading;      /* held rows whose destinations are being looked up, of all flows */
+    uint32_t ahead_left;     /* of FETCH_AHEAD */
     struct list flows_retry; /* flows whose rows may become visible with the next flush */
     struct loop_timer due_timer;
     struct index_place due_cursor;
@@ -460,7 +463,8 @@ bool rows_next(const struct owner *o, struct log_reader *r, const struct log_ind
                struct index_place *at);
 /* The row that a place stands behind. */
 struct subid rows_id(const struct index_place *at);
-/* The record of the row behind the place has to be fetched: so are those of the rows that follow. */
+/* The record of the row behind the place has to be fetched: so are those of rows that follow, as many as
+ * there is room for in this round. */
 void rows_fetch_ahead(struct owner *o, struct log_reader *r, const struct log_index_key *prefix,
                       struct index_place at);
 /* Loads what waits after a start; false: the log cannot be read now, or not all of it: try again. */

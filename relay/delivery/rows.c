@@ -33,7 +33,9 @@ struct subid rows_id(const struct index_place *at)
 void rows_fetch_ahead(struct owner *o, struct log_reader *r, const struct log_index_key *prefix,
                       struct index_place at)
 {
-    for (int n = 0; n < FETCH_AHEAD && rows_next(o, r, prefix, &at); n++)
+    uint32_t n = o->ahead_left / FETCH_SHARE;
+    o->ahead_left -= n;
+    while (n-- && rows_next(o, r, prefix, &at))
         if (!sub_find(o, rows_id(&at)))
             (void)sub_is_fetched(o, r, rows_id(&at));
 }
@@ -80,7 +82,7 @@ static bool in_hand_is_fetched(struct owner *o, struct log_reader *r)
 {
     struct index_place at = {0};
     int missing = 0;
-    while (missing < FETCH_AHEAD && rows_next(o, r, &in_hand, &at))
+    while (missing < FETCH_AHEAD / FETCH_SHARE && rows_next(o, r, &in_hand, &at))
         missing += !sub_find(o, rows_id(&at)) && !sub_is_fetched(o, r, rows_id(&at));
     return missing == 0;
 }
@@ -127,6 +129,7 @@ bool owner_load_after_start(struct owner *o)
 
 static void owner_fetched(struct owner *o)
 {
+    o->ahead_left = FETCH_AHEAD;
     partition_fetched(o->partition);
     if (o->load_due)
         o->load_due = !owner_load_after_start(o);

@@ -361,19 +361,29 @@ static const Remuda__BacklogRow *row_of(struct owner *o, struct log_reader *r, s
     return row;
 }
 
+/* Of most records it is enough that they can be read: they are not decoded for that. */
+static bool record_is_here(struct owner *o, struct log_reader *r, const Remuda__BacklogRow *row)
+{
+    struct span value;
+    struct mail_view view;
+    size_t need;
+    int err = log_read_at(r, LOG_MAIL, o->number, row->at, &value);
+    if (err != RM_OK || mail_view(value, &view, &need) != RM_OK || !record_is_chunked(view.header))
+        return err != RM_EAGAIN;
+    const char *why;
+    struct message *m;
+    struct suspect_mark before = suspect_begin(o->number, row->at);
+    bool here = message_of_row(o, r, row, &m, &why) != RM_EAGAIN;
+    message_unref(m);
+    suspect_end(before);
+    return here;
+}
+
 bool sub_is_fetched(struct owner *o, struct log_reader *r, struct subid id)
 {
     struct arena a = ARENA_INIT;
     const Remuda__BacklogRow *row = row_of(o, r, id, &a);
-    bool here = true;
-    if (row) {
-        const char *why;
-        struct message *m;
-        struct suspect_mark before = suspect_begin(o->number, row->at);
-        here = message_of_row(o, r, row, &m, &why) != RM_EAGAIN;
-        message_unref(m);
-        suspect_end(before);
-    }
+    bool here = !row || record_is_here(o, r, row);
     arena_fini(&a);
     return here;
 }

@@ -91,6 +91,29 @@ static void test_one_of_many_submissions(void **state)
     arena_fini(&a);
 }
 
+static void test_chunks_are_seen_without_decoding(void **state)
+{
+    (void)state;
+    struct arena a = ARENA_INIT;
+    struct mail_view view;
+    size_t need;
+    Remuda__Record *r = sample(&a, 3);
+    Remuda__Chunk chunk = REMUDA__CHUNK__INIT, *chunks[] = {&chunk};
+    struct buf b = framed(r, "body");
+    assert_int_equal(mail_view(buf_span(&b), &view, &need), RM_OK);
+    assert_false(record_is_chunked(view.header));
+    buf_fini(&b);
+    r->chunks = chunks;
+    r->n_chunks = 1;
+    b = framed(r, "");
+    assert_int_equal(mail_view(buf_span(&b), &view, &need), RM_OK);
+    assert_true(record_is_chunked(view.header));
+    assert_false(record_is_chunked(span_of(view.header.ptr, 3)));
+    assert_false(record_is_chunked(SPAN_LIT("")));
+    buf_fini(&b);
+    arena_fini(&a);
+}
+
 /* From any beginning of the value the view says how much it needs, and never more than the header. */
 static void test_view_of_a_beginning(void **state)
 {
@@ -265,6 +288,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_record_round_trip),
         cmocka_unit_test(test_one_of_many_submissions),
+        cmocka_unit_test(test_chunks_are_seen_without_decoding),
         cmocka_unit_test(test_view_of_a_beginning),
         cmocka_unit_test(test_view_refuses),
         cmocka_unit_test(test_record_bounds),
