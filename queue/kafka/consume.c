@@ -10,7 +10,13 @@
 #include "lib/base/crashpoint.h"
 #include "queue/kafka/kafka_private.h"
 
-enum { PIECE = 2000, TRIM_WHEN_FULL = 256 };
+enum {
+    PIECE = 10000, /* messages in one transaction: each writes the pages that it touches anew */
+    TRIM_WHEN_FULL = 256,
+};
+/* Fetched ahead. When so much waits librdkafka 2.0.2 looks again after a second: it has to last that long. */
+#define QUEUED_KB       "49152"
+#define QUEUED_MESSAGES "1000000"
 
 static enum log_name name_of(const rd_kafka_topic_t *topic)
 {
@@ -361,7 +367,8 @@ int kafka_consume_open(struct kafka *k, char why[KAFKA_WHY_MOST])
     kafka_conf_set(c, "enable.partition.eof", "true");
     kafka_conf_set(c, "fetch.wait.max.ms", "100");
     kafka_conf_set(c, "fetch.error.backoff.ms", "100");
-    kafka_conf_set(c, "queued.max.messages.kbytes", "16384");
+    kafka_conf_set(c, "queued.max.messages.kbytes", QUEUED_KB);
+    kafka_conf_set(c, "queued.min.messages", QUEUED_MESSAGES);
     k->reader = kafka_handle_new(k, RD_KAFKA_CONSUMER, c, why);
     if (!k->reader)
         return RM_EINVAL;

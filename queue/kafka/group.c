@@ -244,8 +244,7 @@ static void on_commit(rd_kafka_t *rk, rd_kafka_resp_err_t err, rd_kafka_topic_pa
         err = list->elems[i].err;
     if (err == RD_KAFKA_RESP_ERR_NO_ERROR) {
         k->heard_us = k->commit_sent_us;
-        atomic_store(&k->lease_until_us,
-                     k->commit_sent_us + (uint64_t)(KAFKA_SESSION_MS - KAFKA_HEARTBEAT_MS) * 1000);
+        atomic_store(&k->lease_until_us, k->commit_sent_us + (uint64_t)KAFKA_LEASE_MOST_MS * 1000);
     } else {
         k->commit_at_us = clock_boot_us() + 200000; /* in the middle of a rebalance it is refused */
     }
@@ -324,14 +323,16 @@ bool kafka_group_may_start(const struct log *log, uint32_t partition)
 
 static void join(struct kafka *k)
 {
-    char group[300], topic[KAFKA_TOPIC_MOST], why[KAFKA_WHY_MOST];
+    char group[300], topic[KAFKA_TOPIC_MOST], why[KAFKA_WHY_MOST], session_ms[24], heartbeat_ms[24];
     rd_kafka_conf_t *c = kafka_conf_new(k);
+    snprintf(session_ms, sizeof(session_ms), "%d", KAFKA_SESSION_MS);
+    snprintf(heartbeat_ms, sizeof(heartbeat_ms), "%d", KAFKA_HEARTBEAT_MS);
     snprintf(group, sizeof(group), "%s.owners", k->prefix);
     kafka_topic_name(k, LOG_MAIL, topic);
     kafka_conf_set(c, "group.id", group);
     kafka_conf_set(c, "partition.assignment.strategy", "cooperative-sticky");
-    kafka_conf_set(c, "session.timeout.ms", "10000");
-    kafka_conf_set(c, "heartbeat.interval.ms", "3000");
+    kafka_conf_set(c, "session.timeout.ms", session_ms);
+    kafka_conf_set(c, "heartbeat.interval.ms", heartbeat_ms);
     kafka_conf_set(c, "enable.auto.commit", "false");
     kafka_conf_set(c, "auto.offset.reset", "earliest");
     kafka_conf_set(c, "queued.max.messages.kbytes", "1024");

@@ -17,9 +17,10 @@ enum {
     KAFKA_TOPIC_MOST = 250, /* Kafka's limit is 249 */
     KAFKA_ACK_MS = 15000,
     KAFKA_SESSION_MS = 10000,
-    KAFKA_HEARTBEAT_MS = 3000,
-    KAFKA_LEASE_MS = 1000, /* between two commits of the lease */
-    KAFKA_CALL_MS = 10000, /* a question to the brokers */
+    KAFKA_HEARTBEAT_MS = 1000,  /* its answer tells of a rebalance: who takes over hears of it so soon */
+    KAFKA_LEASE_MOST_MS = 7000, /* after a commit was sent that was answered: well before the session ends */
+    KAFKA_LEASE_MS = 1000,      /* between two commits of the lease */
+    KAFKA_CALL_MS = 10000,      /* a question to the brokers */
     KAFKA_IN_FLIGHT_BYTES = 64 * 1024 * 1024,
     KAFKA_GROUP_BYTES = 990 * 1000, /* of mail in one request: below batch.size */
     KAFKA_LINGER_US = 200,          /* linger.ms: a group is handed over within it */

@@ -14,7 +14,7 @@
 enum {
     PIECE = 1000,
     WANTED_MOST = 4096,          /* of one partition; what is beyond has to be asked for again */
-    AT_ONCE = 4,                 /* sessions: each may hold QUEUED_KB before it is applied */
+    AT_ONCE = 4,                 /* sessions */
     GAP_BYTES = 4 * 1024 * 1024, /* read along; more is passed over by a seek, which costs some ms */
     MEAN_BYTES = 10 * 1024,      /* of a record, while nothing is known */
     IDLE_US = 1000000,           /* a session that nobody needs any more ends after this */
@@ -23,7 +23,8 @@ enum {
     TELL_US = 50000,             /* at most so often, unless all is there */
     TRIES = 3,                   /* a record that so many sessions have gone past is not in the topic */
 };
-#define QUEUED_KB "4096"
+#define QUEUED_KB                                                                                            \
+    "32768" /* lasts for a second, after which librdkafka 2.0.2 looks again whether it is less */
 
 /* ---- what is wanted: any thread ---- */
 
