@@ -332,6 +332,8 @@ int kafka_login_resolve(const char *node, const char *service, const struct addr
 int kafka_login_connect(struct kafka_login *l, int fd, const struct sockaddr *to)
 {
     int pair[2];
+    if (!resolved[0])
+        return EDESTADDRREQ; /* without a name nothing could be checked */
     struct link *k = calloc(1, sizeof(*k));
     ENSURE(k);
     k->message.run = link_begin;
