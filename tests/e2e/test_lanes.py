@@ -164,8 +164,8 @@ def test_partitions_are_added_while_mail_flows(world):
     assert check_spread(relay, 5) > 1
     await_use(world, 3)
     relay.kill()  # what was added is there, and what was spent
-    relay.start()
     killed = time.time()
+    relay.start()
     accepted = load.end()
     assert known(relay) == 5 and relay.config["log"]["partitions"] == 2
     await_cap(world, [relay], 3, missing=10)
